@@ -118,7 +118,7 @@ chaos: ## break gates, Redis, disks and clocks under clients with a ledger: ten 
 	@.ci/redis $(TOOLS)
 	PATH="$(TOOLS):$$PATH" $(GO) test -tags $(TAGS) -count=1 -timeout 0 -parallel 4 -v -run 'TestChaos$$' ./cmd/gatefold -chaos.for $(CHAOS) -chaos.form '$(FORM)' -chaos.seed $(SEED) $(if $(filter command,$(origin KILLS)),-chaos.kills $(KILLS))
 
-bench: ## measure the gate beside other servers: 14 minutes; BENCH="-quick" one
+bench: ## measure the gate beside other servers: 20 minutes; BENCH="-quick" one
 	@.ci/need wrk=wrk
 	@.ci/nginx $(TOOLS)
 	@.ci/redis $(TOOLS)

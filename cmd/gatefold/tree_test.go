@@ -134,6 +134,7 @@ func TestTreeReadmeFigures(t *testing.T) {
 	for row, figure := range map[string]string{
 		"reader's token: throughput":                                                "%.2f of plain Caddy's with a reader's token",
 		"public page: throughput":                                                   "%.2f for a public page",
+		"page from memory, 1 KiB: throughput, against plain reverse_proxy":          "%.1f times for a page from memory",
 		"against forward_auth in Caddy as shipped: throughput":                      "%.1f times as much",
 		"against forward_auth that verifies a JWT, in Caddy as shipped: throughput": "%.1f times if the service verifies a JWT",
 		"against nginx with auth_request: throughput":                               "%.1f times that of nginx",
